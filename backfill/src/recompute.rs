@@ -88,13 +88,13 @@ impl<S: Sink> Takes for Running<'_, '_, S> {
         match drained.filter(|at| (batch.offsets.first + 1..=batch.offsets.next).contains(at)) {
             Some(at) => {
                 let (below, above) = split(batch, at);
-                operator.push(below);
+                operator.push(below)?;
                 hand_over(operator, Flush::Everything, self.sink).await?;
                 if above.offsets.first < above.offsets.next {
-                    operator.push(above);
+                    operator.push(above)?;
                 }
             }
-            None => operator.push(batch),
+            None => operator.push(batch)?,
         }
         if *messages >= FLUSH_MESSAGES {
             *messages = 0;

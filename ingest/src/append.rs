@@ -11,7 +11,7 @@ use arrow::datatypes::Date32Type;
 use lake_schemas::job::{Flush, Job, LogBatch, Operator, Pending, Step};
 use lake_schemas::rows::Positions;
 use lake_schemas::table::column;
-use lake_schemas::{Stand, Table, TopicPartition};
+use lake_schemas::{Invalid, Stand, Table, TopicPartition};
 
 /// Job that appends the log to the raw tables.
 pub struct Append;
@@ -68,7 +68,7 @@ pub struct AppendPartition {
 }
 
 impl Operator for AppendPartition {
-    fn push(&mut self, batch: LogBatch) {
+    fn push(&mut self, batch: LogBatch) -> Result<(), Invalid> {
         assert!(
             self.next.is_none_or(|next| next <= batch.offsets.first),
             "{}: offsets {} come after {:?}",
@@ -93,10 +93,19 @@ impl Operator for AppendPartition {
         // Every message read counts as pending, even if its row is already in the table, and so does a gap: neither is
         // covered by the committed cut yet.
         self.pending.rows += usize::try_from(batch.read.max(1)).expect("a batch has no negative size");
+        Ok(())
+    }
+
+    fn next(&self) -> Option<i64> {
+        self.next
     }
 
     fn pending(&self) -> Pending {
         self.pending
+    }
+
+    fn has_rows(&self, _: Flush) -> bool {
+        !(self.events.is_empty() && self.refused.is_empty())
     }
 
     fn has_open_windows(&self) -> bool {
@@ -161,10 +170,27 @@ mod tests {
                 let (offset, log_time) = (first + number, LogTime::from_millis((20_600 + number % days) * DAY_MS));
                 batch.push(&Message { offset, log_time, key: None, payload: Some(payloads[offset as usize % 2]) });
             }
-            operator.push(batch.finish());
+            operator.push(batch.finish()).expect("rows of the decoder");
             assert_eq!(operator.pending().folders, folders, "of {days} days");
         }
         assert_eq!(operator.flush(Flush::Closed).len(), 2, "a step in each table");
         assert_eq!(operator.pending().folders, 0);
+    }
+
+    #[test]
+    fn a_gap_moves_the_stand_and_brings_no_rows() {
+        let partition = TopicPartition::new("clicks", 0);
+        let stand = Stand { cut: Some(5), read: Some(5), ..Stand::default() };
+        let rejected = Stand { cut: Some(9), ..Stand::default() };
+        let (mut operator, _) = Append.begin(&partition, &[rejected, stand]);
+        assert_eq!(operator.next(), Some(5));
+        let mut batch = BatchBuilder::new(partition, 5, TIME_IN_FUTURE_MS);
+        // A crash between the two commits has left the row of this message in the table.
+        batch.push(&Message { offset: 7, log_time: None, key: None, payload: Some(b"nonsense") });
+        operator.push(batch.finish()).expect("rows of the decoder");
+        assert!(!operator.has_rows(Flush::Everything));
+        assert_eq!((operator.next(), operator.pending().rows), (Some(8), 1));
+        let steps = operator.flush(Flush::Closed);
+        assert_eq!(steps.iter().map(|step| (step.table, step.to.cut)).collect::<Vec<_>>(), [(Table::Clicks, Some(8))]);
     }
 }

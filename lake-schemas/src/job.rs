@@ -6,6 +6,7 @@
 
 use arrow::record_batch::RecordBatch;
 
+use crate::error::Invalid;
 use crate::position::{OffsetRange, TopicPartition};
 use crate::stand::Stand;
 use crate::table::Table;
@@ -43,11 +44,17 @@ pub struct Step {
 
 /// The computation of one partition.
 pub trait Operator: Send {
-    /// Takes the next stretch of the log.
-    fn push(&mut self, batch: LogBatch);
+    /// Takes the next stretch of the log. Fails if the operator cannot compute on it: then it is of no more use.
+    fn push(&mut self, batch: LogBatch) -> Result<(), Invalid>;
+
+    /// Returns the offset behind all that was taken in; `None` before the first stretch of a log that begins anew.
+    fn next(&self) -> Option<i64>;
 
     /// Returns the amount of rows that the operator holds and the tables do not have yet.
     fn pending(&self) -> Pending;
+
+    /// Returns whether a flush of this extent would hand over rows, and not only a stand that has moved.
+    fn has_rows(&self, which: Flush) -> bool;
 
     /// Returns whether the operator holds rows of open windows, which only [`Flush::Everything`] would hand over.
     fn has_open_windows(&self) -> bool;

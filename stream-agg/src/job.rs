@@ -4,7 +4,7 @@
 use lake_schemas::job::{Flush, Job, LogBatch, Operator, Pending, Step};
 use lake_schemas::minute::Parameters;
 use lake_schemas::rows::Events;
-use lake_schemas::{EventTime, History, Stand, Table, TopicPartition};
+use lake_schemas::{EventTime, History, Invalid, Stand, Table, TopicPartition};
 
 use crate::minutes::{Behind, Emission, Minutes};
 
@@ -65,15 +65,23 @@ pub struct AggregatePartition {
 }
 
 impl Operator for AggregatePartition {
-    fn push(&mut self, batch: LogBatch) {
-        let pushed = self.minutes.push(&batch.events, batch.offsets.next);
-        pushed.expect("the decoder, or the raw table, has all columns");
+    fn push(&mut self, batch: LogBatch) -> Result<(), Invalid> {
+        self.minutes.push(&batch.events, batch.offsets.next)?;
         self.pending += usize::try_from(batch.read.max(1)).expect("a batch has no negative size");
+        Ok(())
+    }
+
+    fn next(&self) -> Option<i64> {
+        self.minutes.next()
     }
 
     fn pending(&self) -> Pending {
         // The state is not pending: it stays, whatever is committed.
         Pending { rows: self.pending, bytes: 0, folders: self.minutes.hours_behind() }
+    }
+
+    fn has_rows(&self, which: Flush) -> bool {
+        self.minutes.has_rows(which)
     }
 
     fn has_open_windows(&self) -> bool {
@@ -121,7 +129,8 @@ mod tests {
         let none = |table: Table| RecordBatch::new_empty(table.schema());
         let (events, rejected) = (none(Table::Clicks), none(Table::ClicksRejected));
         assert_eq!((from, operator.take_remark()), (Some(0), None), "nothing was taken in yet");
-        operator.push(LogBatch { partition, offsets: OffsetRange { first: 0, next: 5 }, read: 0, events, rejected });
+        let batch = LogBatch { partition, offsets: OffsetRange { first: 0, next: 5 }, read: 0, events, rejected };
+        operator.push(batch).expect("rows of clicks");
         let remark = operator.take_remark().expect("all clicks are gone");
         for word in ["clicks_minute", "clicks/3", "no watermark", "2026-03-07T12:00:00.000Z", "clicklake verify"] {
             assert!(remark.contains(word), "{word:?} is not in: {remark}");

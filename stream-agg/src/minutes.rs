@@ -279,6 +279,21 @@ impl Minutes {
         Some(Emission { rows: rows.finish(), from, to: self.stand })
     }
 
+    /// Returns the offset behind all that was taken in; `None` before the first stretch of a log that begins anew.
+    pub fn next(&self) -> Option<i64> {
+        self.next
+    }
+
+    /// Returns whether [`Minutes::emit`] would hand over rows, and not only a stand that has moved.
+    pub fn has_rows(&self, which: Flush) -> bool {
+        let Some(window) = self.open.keys().next() else { return false };
+        let is_closed = |watermark_ms: i64| window.end_ms(self.parameters.windowing) <= watermark_ms;
+        match which {
+            Flush::Closed => self.stand.cut < self.next && self.watermark.millis().is_some_and(is_closed),
+            Flush::Everything => self.stand.cut <= self.next,
+        }
+    }
+
     /// Returns whether the operator holds windows that only [`Flush::Everything`] would write: those that the watermark
     /// has not passed. Below the cut of the table it writes nothing.
     pub fn has_open_windows(&self) -> bool {
@@ -402,6 +417,27 @@ mod tests {
         let mut minutes = without_events(10);
         assert!(minutes.emit(Flush::Closed).is_some());
         assert!(minutes.emit(Flush::Everything).is_none());
+    }
+
+    #[test]
+    fn rows_are_told_from_a_stand_that_moves_alone() {
+        let mut minutes = without_events(3);
+        assert_eq!((minutes.next(), minutes.has_rows(Flush::Everything)), (Some(3), false));
+        // The watermark is five seconds behind the last click, and then passes the end of the first minute.
+        for (offset, time_ms, is_closed) in [(3, minute(0), false), (4, minute(1), false), (5, minute(2), true)] {
+            push(&mut minutes, &[(offset, time_ms)], offset + 1);
+            assert_eq!(minutes.has_rows(Flush::Closed), is_closed, "at {offset}");
+            assert!(minutes.has_rows(Flush::Everything));
+        }
+        let emission = minutes.emit(Flush::Closed).expect("the cut advances");
+        assert_eq!(emission.rows.num_rows(), 1);
+        assert!(!minutes.has_rows(Flush::Closed), "the others are open");
+        assert!(minutes.emit(Flush::Closed).is_none());
+        // Below the cut of the table nothing is handed over.
+        let stand = Stand { cut: Some(9), restore: Some(0), ..Stand::default() };
+        let mut minutes = beginning(stand);
+        push(&mut minutes, &[(0, minute(0)), (1, minute(9))], 2);
+        assert!(!minutes.has_rows(Flush::Closed) && !minutes.has_rows(Flush::Everything));
     }
 
     #[test]

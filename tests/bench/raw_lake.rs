@@ -52,7 +52,7 @@ impl RawLake {
                 offsets[at] += 1;
             }
             for (builder, operator) in builders.iter_mut().zip(&mut operators) {
-                operator.push(builder.finish());
+                operator.push(builder.finish()).expect("rows of the decoder");
             }
             let steps: Vec<_> = operators.iter_mut().flat_map(|operator| operator.flush(Flush::Closed)).collect();
             for log in &mut logs {

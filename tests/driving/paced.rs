@@ -1,5 +1,6 @@
 //! Laws of how often jobs commit, because commits cost: the number of commits does not depend on how many partitions
-//! fall silent, or how old their clicks are; and no commit writes into an unbounded number of hours.
+//! fall silent, or how old their clicks are; no commit writes into an unbounded number of hours; and a commit without
+//! rows waits.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,9 +11,11 @@ use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use ingest::drive::CommitPolicy;
 use lake_schemas::Table;
 use object_store::memory::InMemory;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
-use super::minutes;
-use crate::simulation::{Log, START_MS, Version, lake_on, simulate, versions};
+use super::{all_of, minutes};
+use crate::simulation::{Computation, Log, START_MS, Version, lake_on, named, simulate, versions};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -56,6 +59,38 @@ fn partitions_that_fall_silent_one_by_one_share_their_commits() {
         let a_day = number * 86_400 / RUNS.as_secs();
         assert!(a_day <= 20_000, "{a_day} versions a day");
         assert_eq!(counted(&versions), 8 * PARTITIONS as i64, "all are idle by now, and written out");
+    });
+}
+
+#[test]
+fn a_stand_alone_waits_a_minute_and_rows_do_not() {
+    simulate(async {
+        // A click every two seconds: the first minute is over with the click of its 66th second.
+        let times = (0..60).map(|number| START_MS + number * 2_000).map(|ms| (ms, ms)).collect();
+        let after = |_, number: usize| Duration::from_secs(2 * number as u64);
+        let log = Arc::new(Log::of_times([times].into_iter()).coming(after));
+        let (lake, began) = (lake_on(Arc::new(InMemory::new())), Instant::now());
+        let jobs = [Computation::Raw, minutes()].map(|computation| {
+            let ((source, _), lake) = (all_of(&log), lake.clone());
+            let (policy, stop) = (CommitPolicy::every(Duration::from_secs(1)), CancellationToken::new());
+            tokio::spawn(async move { computation.run(&lake, source, policy, None, stop).await })
+        });
+        let mut cuts = Vec::new();
+        for (seconds, rows) in [(55, 0), (64, 0), (74, 30), (110, 30)] {
+            sleep_until(began + Duration::from_secs(seconds)).await;
+            let versions = versions(&lake, Table::ClicksMinute).await;
+            let cut = versions.last().and_then(|newest| newest.stand(&named(0)).cut).unwrap_or(0);
+            assert_eq!(counted(&versions), rows, "after {seconds} s, at {cut}");
+            cuts.push(cut);
+        }
+        assert!(cuts[0] == 0 && cuts[1] > 28, "the first stand waits a minute: {cuts:?}");
+        assert!(
+            cuts[2] > 33 && cuts[2] == cuts[3],
+            "rows take their stand with them, and the next one waits: {cuts:?}"
+        );
+        // Each commit of clicks has rows, and waits for no stand.
+        assert!(versions(&lake, Table::Clicks).await.len() > 50);
+        assert!(jobs.iter().all(|job| !job.is_finished()), "the jobs go on");
     });
 }
 

@@ -4,13 +4,17 @@
 //! | an epoch is cut | when |
 //! |---|---|
 //! | for rows | the oldest of them has waited for the commit interval |
+//! | for stands that move without rows | the oldest of them has waited for [`STANDS_WAIT`] |
 //! | for an idle partition | nothing came of it for [`IDLE_AFTER`] since it was read to its end |
 //! | early | as often as early firing is asked for |
 //! | because no more fits into memory, or into one commit | at once |
 //! | for a goal | at once |
 //!
-//! The first two keep a commit interval between epochs: a hundred partitions that fall silent one by one cost no more
-//! commits than one. The first three keep more, up to a minute, if the epoch before wrote into many folders: each
+//! A stand alone is only what a restart would not read again, and costs a commit: it waits, and all that wait go in one
+//! epoch. It waits for nothing where no rows come after it: at a stop, for a goal, in a partition that is idle.
+//!
+//! The first three keep a commit interval between epochs: a hundred partitions that fall silent one by one cost no more
+//! commits than one. All but the last two keep more, up to a minute, if the epoch before wrote into many folders: each
 //! folder gets a file, which the store, the log and every reader have to pay for. A stop, or a partition that is
 //! revoked, cuts an epoch without asking the cadence.
 
@@ -38,6 +42,10 @@ const EPOCH_FOLDERS_MAX: usize = 2_000;
 /// Time without messages after which the open windows of a partition that was read to its end are written: longer than
 /// events are usually out of order, and still seconds after the minute.
 const IDLE_AFTER: Duration = Duration::from_secs(10);
+
+/// Longest wait of a stand that moves without rows: one commit a minute for all of them, and no more than a minute of
+/// the log to be read again.
+const STANDS_WAIT: Duration = Duration::from_secs(60);
 
 /// Time that the next epoch waits for each folder that an epoch wrote into, which makes some twenty files a second. A
 /// hundred folders still fit into the usual commit interval.
@@ -87,6 +95,15 @@ impl Reason {
     }
 }
 
+/// Whether stands that move without rows are in an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stands {
+    /// A stand waits until rows go with it.
+    Wait,
+    /// Every stand goes that has moved.
+    Go,
+}
+
 /// Returns whether so much is pending that an epoch must be cut before more rows are taken in.
 pub(super) fn is_full(pending: Pending) -> bool {
     pending.rows >= EPOCH_ROWS_MAX || pending.bytes >= EPOCH_BYTES_MAX || pending.folders >= EPOCH_FOLDERS_MAX
@@ -100,8 +117,10 @@ pub(super) struct Cadence {
     cut: Option<Instant>,
     /// Time that the next epoch waits because of the folders of the last one.
     folders: Duration,
-    /// Time at which the oldest pending row has waited for the commit interval; `None` if nothing is pending.
+    /// Time at which the oldest pending row has waited for the commit interval; `None` if no row is pending.
     due: Option<Instant>,
+    /// Time at which the oldest stand that has moved without rows has waited long enough; `None` if there is none.
+    stands_due: Option<Instant>,
     quiet: Quiet,
     /// Time of the next early firing; `None` if nothing is fired early.
     early: Option<Instant>,
@@ -111,16 +130,21 @@ impl Cadence {
     /// Makes a cadence with nothing pending and no epoch cut.
     pub fn new(policy: CommitPolicy, now: Instant) -> Self {
         let early = policy.early_fire.map(|every| now + every);
-        Self { policy, cut: None, folders: Duration::ZERO, due: None, quiet: Quiet::default(), early }
+        let (folders, quiet) = (Duration::ZERO, Quiet::default());
+        Self { policy, cut: None, folders, due: None, stands_due: None, quiet, early }
     }
 
-    /// Records that rows of a partition were read.
-    pub fn read(&mut self, partition: &TopicPartition, now: Instant) {
+    /// Records that messages of a partition were read, and whether rows came of them that are complete.
+    pub fn read(&mut self, partition: &TopicPartition, has_rows: bool, now: Instant) {
         self.quiet.remove(partition);
-        self.due.get_or_insert(now + self.policy.commit_interval);
+        if has_rows {
+            self.due.get_or_insert(now + self.policy.commit_interval);
+        } else {
+            self.stands_due.get_or_insert(now + STANDS_WAIT);
+        }
     }
 
-    /// Records that a partition has been read to its end, and holds rows that only [`Flush::Everything`] hands over.
+    /// Records that a partition has been read to its end, and holds what only [`Flush::Everything`] hands over.
     pub fn fell_silent(&mut self, partition: TopicPartition, now: Instant) {
         self.quiet.insert(partition, now + IDLE_AFTER);
     }
@@ -130,14 +154,22 @@ impl Cadence {
         self.quiet.remove(partition);
     }
 
-    /// Records that no rows are pending any more, because their partitions were lost or released.
+    /// Records that nothing is pending any more: all is handed over, or its partitions were lost or released.
     pub fn clear(&mut self) {
+        (self.due, self.stands_due) = (None, None);
+    }
+
+    /// Records that all rows were handed over, and the stands that move without rows if they go.
+    pub fn handed_over(&mut self, stands: Stands) {
         self.due = None;
+        if stands == Stands::Go {
+            self.stands_due = None;
+        }
     }
 
     /// Records that an epoch was cut.
     pub fn was_cut(&mut self, now: Instant) {
-        (self.cut, self.folders, self.due) = (Some(now), Duration::ZERO, None);
+        (self.cut, self.folders) = (Some(now), Duration::ZERO);
     }
 
     /// Records how many folders the last epoch wrote into.
@@ -146,23 +178,26 @@ impl Cadence {
         self.folders = WAIT_PER_FOLDER.saturating_mul(folders).min(FOLDERS_WAIT_MAX);
     }
 
-    /// Returns why an epoch is to be cut now, if it is. The reason returned counts as done: an epoch that turns out to
-    /// have nothing to write is not asked for again.
-    pub fn reason(&mut self, pending: Pending, now: Instant) -> Option<Reason> {
+    /// Returns why an epoch is to be cut now, if it is, and whether stands without rows are in it. The reason returned
+    /// counts as done: an epoch that turns out to have nothing to write is not asked for again.
+    pub fn reason(&mut self, pending: Pending, now: Instant) -> Option<(Reason, Stands)> {
         if self.early.is_some_and(|at| self.after_folders(at) <= now) {
             self.early = self.policy.early_fire.map(|every| now + every);
-            return Some(Reason::Everything);
+            return Some((Reason::Everything, Stands::Go));
         }
         let is_due = |at: Option<Instant>| at.is_some_and(|at| self.after_the_last(at) <= now);
-        if !(is_full(pending) || is_due(self.due) || is_due(self.quiet.first())) {
+        // What is full may be full of messages that no row came of: only stands that go make room.
+        let stands = if is_full(pending) || is_due(self.stands_due) { Stands::Go } else { Stands::Wait };
+        if !(stands == Stands::Go || is_due(self.due) || is_due(self.quiet.first())) {
             return None;
         }
-        Some(Reason::Closed { idle: self.quiet.take_until(now) })
+        Some((Reason::Closed { idle: self.quiet.take_until(now) }, stands))
     }
 
     /// Returns when the next epoch is to be cut if nothing else happens until then.
     pub fn wakes(&self) -> Option<Instant> {
-        let paced = [self.due, self.quiet.first()].into_iter().flatten().map(|at| self.after_the_last(at));
+        let paced =
+            [self.due, self.stands_due, self.quiet.first()].into_iter().flatten().map(|at| self.after_the_last(at));
         paced.chain(self.early.map(|at| self.after_folders(at))).min()
     }
 
@@ -228,8 +263,14 @@ mod tests {
         TopicPartition::new("clicks", partition)
     }
 
-    fn idle(partitions: &[i32]) -> Option<Reason> {
-        Some(Reason::Closed { idle: partitions.iter().map(|number| named(*number)).collect() })
+    fn idle(partitions: &[i32]) -> Option<(Reason, Stands)> {
+        Some((Reason::Closed { idle: partitions.iter().map(|number| named(*number)).collect() }, Stands::Wait))
+    }
+
+    /// Cuts an epoch of all rows.
+    fn cut(cadence: &mut Cadence, now: Instant) {
+        cadence.handed_over(Stands::Wait);
+        cadence.was_cut(now);
     }
 
     /// Returns a cadence that has just cut an epoch, and the time of the cut.
@@ -244,13 +285,37 @@ mod tests {
     fn rows_wait_for_the_commit_interval() {
         let (mut cadence, now) = just_cut(CommitPolicy::every(EVERY));
         assert_eq!(cadence.wakes(), None, "nothing is pending");
-        cadence.read(&named(0), now + SECOND);
-        cadence.read(&named(0), now + 2 * SECOND);
+        cadence.read(&named(0), true, now + SECOND);
+        cadence.read(&named(0), true, now + 2 * SECOND);
         assert_eq!(cadence.wakes(), Some(now + SECOND + EVERY));
         assert_eq!(cadence.reason(SOME, now + EVERY), None);
         assert_eq!(cadence.reason(SOME, now + SECOND + EVERY), idle(&[]));
         cadence.clear();
         assert_eq!(cadence.wakes(), None, "what was pending is lost");
+    }
+
+    #[test]
+    fn a_stand_alone_waits_a_minute_and_then_all_go() {
+        let (mut cadence, now) = just_cut(CommitPolicy::every(EVERY));
+        cadence.read(&named(0), false, now + SECOND);
+        cadence.read(&named(1), false, now + 30 * SECOND);
+        let at = now + SECOND + STANDS_WAIT;
+        assert_eq!(cadence.wakes(), Some(at));
+        // Rows that come go without it, and it waits no longer for that.
+        cadence.read(&named(2), true, now + 40 * SECOND);
+        assert_eq!(cadence.wakes(), Some(now + 40 * SECOND + EVERY));
+        assert_eq!(cadence.reason(SOME, now + 40 * SECOND + EVERY), idle(&[]));
+        cut(&mut cadence, now + 40 * SECOND + EVERY);
+        assert_eq!(cadence.wakes(), Some(at));
+        assert_eq!(cadence.reason(SOME, at - SECOND), None);
+        let (reason, stands) = cadence.reason(SOME, at).expect("it is due");
+        assert_eq!((reason, stands), (Reason::COMPLETE, Stands::Go));
+        cadence.handed_over(stands);
+        cadence.was_cut(at);
+        assert_eq!(cadence.wakes(), None, "all have gone");
+        cadence.read(&named(0), false, at);
+        cadence.clear();
+        assert_eq!(cadence.wakes(), None, "what waited is lost");
     }
 
     #[test]
@@ -263,10 +328,10 @@ mod tests {
         let first = now + IDLE_AFTER;
         assert_eq!(cadence.wakes(), Some(first));
         assert_eq!(cadence.reason(NONE, first), idle(&[0]), "nothing was cut before");
-        cadence.was_cut(first);
+        cut(&mut cadence, first);
         assert_eq!(cadence.wakes(), Some(first + EVERY));
         assert_eq!(cadence.reason(NONE, first + 3 * SECOND), None, "three are idle, and wait");
-        cadence.read(&named(2), first + 4 * SECOND);
+        cadence.read(&named(2), true, first + 4 * SECOND);
         assert_eq!(cadence.reason(NONE, first + EVERY), idle(&[1, 3]), "one of them was not idle after all");
         assert_eq!(cadence.quiet.first(), None);
     }
@@ -275,7 +340,7 @@ mod tests {
     fn an_idle_partition_goes_with_rows_that_are_due() {
         let (mut cadence, now) = just_cut(CommitPolicy::every(2 * IDLE_AFTER));
         cadence.fell_silent(named(1), now);
-        cadence.read(&named(0), now);
+        cadence.read(&named(0), true, now);
         assert_eq!(cadence.reason(SOME, now + 2 * IDLE_AFTER), idle(&[1]));
     }
 
@@ -284,12 +349,12 @@ mod tests {
         let wait = |folders: usize| {
             let (mut cadence, now) = just_cut(CommitPolicy::every(EVERY));
             cadence.wrote_into(folders);
-            cadence.read(&named(0), now);
+            cadence.read(&named(0), true, now);
             let at = cadence.wakes().expect("rows are pending");
             assert_eq!(cadence.reason(SOME, at - SECOND), None);
             assert_eq!(cadence.reason(SOME, at), idle(&[]));
-            cadence.was_cut(at);
-            cadence.read(&named(0), at);
+            cut(&mut cadence, at);
+            cadence.read(&named(0), true, at);
             assert_eq!(cadence.wakes(), Some(at + EVERY), "each epoch makes only the next one wait");
             at - now
         };
@@ -303,14 +368,15 @@ mod tests {
     fn a_full_epoch_is_cut_at_once() {
         let (mut cadence, now) = just_cut(CommitPolicy::every(EVERY));
         cadence.wrote_into(5_000);
-        cadence.read(&named(0), now);
+        cadence.read(&named(0), true, now);
         for full in [
             Pending { rows: EPOCH_ROWS_MAX, ..NONE },
             Pending { bytes: EPOCH_BYTES_MAX, ..SOME },
             Pending { folders: EPOCH_FOLDERS_MAX, ..SOME },
         ] {
             assert!(is_full(full));
-            assert_eq!(cadence.reason(full, now), idle(&[]));
+            let reason = Reason::Closed { idle: BTreeSet::new() };
+            assert_eq!(cadence.reason(full, now), Some((reason, Stands::Go)), "it may be full of no rows at all");
         }
         assert!(!is_full(SOME));
     }
@@ -319,11 +385,12 @@ mod tests {
     fn early_firing_keeps_its_own_time_but_for_many_folders() {
         let (mut cadence, now) = just_cut(CommitPolicy { early_fire: Some(SECOND), ..CommitPolicy::every(EVERY) });
         assert_eq!(cadence.reason(NONE, now), None);
-        assert_eq!(cadence.reason(NONE, now + SECOND), Some(Reason::Everything));
+        let everything = Some((Reason::Everything, Stands::Go));
+        assert_eq!(cadence.reason(NONE, now + SECOND), everything);
         assert_eq!(cadence.reason(NONE, now + SECOND), None);
         cadence.wrote_into(100);
         assert_eq!(cadence.wakes(), Some(now + EVERY), "a hundred folders are five seconds");
-        assert_eq!(cadence.reason(NONE, now + EVERY), Some(Reason::Everything));
+        assert_eq!(cadence.reason(NONE, now + EVERY), everything);
     }
 
     #[test]
@@ -332,13 +399,14 @@ mod tests {
         cadence.wrote_into(150);
         let (mut at, end) = (now, now + 300 * SECOND);
         for number in 0.. {
-            cadence.read(&named(number % 7), at);
+            cadence.read(&named(number % 7), number % 3 == 0, at);
             cadence.fell_silent(named(number % 5), at);
             at = cadence.wakes().expect("something is pending");
             if at > end {
                 break;
             }
-            assert!(cadence.reason(SOME, at).is_some(), "at {:?}", at - now);
+            let (_, stands) = cadence.reason(SOME, at).unwrap_or_else(|| panic!("none at {:?}", at - now));
+            cadence.handed_over(stands);
             cadence.was_cut(at);
             cadence.wrote_into(usize::try_from(number).expect("positive") % 300);
         }

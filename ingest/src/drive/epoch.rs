@@ -294,7 +294,7 @@ mod tests {
             batch.push(&Message { offset, log_time: None, key: None, payload: Some(payload) });
         }
         let (mut operator, _) = Append.begin(&partition(), &[Stand::default(); 2]);
-        operator.push(batch.finish());
+        operator.push(batch.finish()).expect("rows of the decoder");
         let settled = settle_steps(operator.flush(Flush::Closed), &Append.tables()).await;
         let EpochOutcome::Committed(done) = settled else { panic!("nothing fails") };
         assert_eq!((done.read, done.tables.len()), (3, 2));

@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 
 use lake_schemas::job::{Flush, LogBatch, Operator, Pending, Step};
-use lake_schemas::{Stand, TopicPartition};
+use lake_schemas::{Invalid, Stand, TopicPartition};
+
+use super::cadence::Stands;
 
 /// Partitions of a process, with sums over all of them.
 pub(super) struct Owned<O> {
@@ -62,13 +64,12 @@ impl<O: Operator> Owned<O> {
     }
 
     /// Takes in the next batch of a partition's log. Returns `false` if the partition is not among them.
-    #[must_use]
-    pub fn push(&mut self, batch: LogBatch) -> bool {
+    pub fn push(&mut self, batch: LogBatch) -> Result<bool, Invalid> {
         let partition = batch.partition.clone();
-        let Some(own) = self.partitions.get_mut(&partition) else { return false };
-        own.operator.push(batch);
+        let Some(own) = self.partitions.get_mut(&partition) else { return Ok(false) };
+        own.operator.push(batch)?;
         self.look_at(&partition);
-        true
+        Ok(true)
     }
 
     /// Takes the remark of a partition's operator for whoever runs the job. Each remark is returned once.
@@ -76,11 +77,15 @@ impl<O: Operator> Owned<O> {
         self.partitions.get_mut(partition)?.operator.take_remark()
     }
 
-    /// Flushes each partition as far as `which` asks, and returns the steps of all.
-    pub fn flush(&mut self, which: impl Fn(&TopicPartition) -> Flush) -> Vec<Step> {
+    /// Flushes each partition as far as `which` asks, and returns the steps of all. A partition of which everything is
+    /// asked moves its stand even if that has to wait elsewhere.
+    pub fn flush(&mut self, which: impl Fn(&TopicPartition) -> Flush, stands: Stands) -> Vec<Step> {
         let (mut steps, mut pending, mut bytes) = (Vec::new(), Pending::default(), 0);
         for (partition, own) in &mut self.partitions {
-            steps.extend(own.operator.flush(which(partition)));
+            let which = which(partition);
+            if stands == Stands::Go || which == Flush::Everything || own.operator.has_rows(which) {
+                steps.extend(own.operator.flush(which));
+            }
             (own.pending, own.bytes) = (own.operator.pending(), own.operator.bytes());
             (pending, bytes) = (more(pending, own.pending), bytes + own.bytes);
         }
@@ -88,9 +93,15 @@ impl<O: Operator> Owned<O> {
         steps
     }
 
-    /// Returns whether a partition holds what only [`Flush::Everything`] would hand over.
-    pub fn has_open_windows(&self, partition: &TopicPartition) -> bool {
-        self.partitions.get(partition).is_some_and(|own| own.operator.has_open_windows())
+    /// Returns whether a partition holds rows that need not wait for anything but the commit interval.
+    pub fn has_rows(&self, partition: &TopicPartition) -> bool {
+        self.partitions.get(partition).is_some_and(|own| own.operator.has_rows(Flush::Closed))
+    }
+
+    /// Returns whether a partition holds what is handed over when it is idle: open windows, or a stand that has moved.
+    pub fn has_what_waits(&self, partition: &TopicPartition) -> bool {
+        let waits = |own: &OwnedPartition<O>| own.operator.has_open_windows() || own.pending.rows > 0;
+        self.partitions.get(partition).is_some_and(waits)
     }
 
     /// Returns whether any partition holds what only [`Flush::Everything`] would hand over.
@@ -138,8 +149,8 @@ fn less(sum: Pending, one: Pending) -> Pending {
 
 #[cfg(test)]
 mod tests {
-    use lake_schemas::Table;
     use lake_schemas::job::Job;
+    use lake_schemas::{OffsetRange, Table};
 
     use super::*;
     use crate::append::Append;
@@ -181,7 +192,7 @@ mod tests {
         };
         let kept = |owned: &Appending| (owned.pending().rows, owned.pending().bytes, owned.bytes());
         for (partition, first) in [(0, 0), (1, 0), (0, 5), (2, 0)] {
-            assert!(owned.push(messages(partition, first, 5)));
+            assert_eq!(owned.push(messages(partition, first, 5)), Ok(true));
             assert_eq!(kept(&owned), sums(&owned));
         }
         assert_eq!(owned.pending().rows, 20);
@@ -190,9 +201,27 @@ mod tests {
         let (operator, _) = Append.begin(&named(1), &[Stand::default(); 2]);
         owned.begin(named(1), operator, vec![Stand::default(); 2]);
         assert_eq!(kept(&owned), sums(&owned));
-        assert_eq!(owned.flush(|_| Flush::Closed).len(), 2, "a step in each table, of the partition that has rows");
+        let steps = owned.flush(|_| Flush::Closed, Stands::Wait);
+        assert_eq!(steps.len(), 2, "a step in each table, of the partition that has rows");
         assert_eq!(kept(&owned), (0, 0, 0));
-        assert!(!owned.push(messages(0, 10, 1)), "it is not ours any more");
+        assert_eq!(owned.push(messages(0, 10, 1)), Ok(false), "it is not ours any more");
+    }
+
+    #[test]
+    fn a_stand_without_rows_goes_when_stands_go_or_when_everything_is_asked_for() {
+        for (which, stands, steps) in
+            [(Flush::Closed, Stands::Wait, 0), (Flush::Closed, Stands::Go, 1), (Flush::Everything, Stands::Wait, 1)]
+        {
+            let mut owned = owning(2);
+            // A gap: a stretch of the log without messages.
+            assert_eq!(owned.push(messages(0, 0, 0)), Ok(true));
+            let gap = LogBatch { offsets: OffsetRange { first: 0, next: 3 }, ..messages(1, 0, 0) };
+            assert_eq!(owned.push(gap), Ok(true));
+            owned.let_go(&named(0));
+            assert!(!owned.has_rows(&named(1)) && owned.has_what_waits(&named(1)));
+            assert_eq!(owned.flush(|_| which, stands).len(), steps, "{which:?}, {stands:?}");
+            assert_eq!(owned.has_what_waits(&named(1)), steps == 0);
+        }
     }
 
     #[test]

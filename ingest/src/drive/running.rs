@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::cadence::{Cadence, CommitPolicy, Reason, is_full};
+use super::cadence::{Cadence, CommitPolicy, Reason, Stands, is_full};
 use super::catch_up::CatchUp;
 use super::committer::Committer;
 use super::error::DriveError;
@@ -83,14 +83,14 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             }
             let pending = self.owned.pending();
             if pending.rows == 0 {
-                // The rows that were due have been lost or released, so there is nothing to wake up for.
+                // What was due has gone, or was lost or released, so there is nothing to wake up for.
                 self.cadence.clear();
             }
             let caught_up = self.goal.is_some() && self.catch_up.is_done();
             // One epoch is in flight at a time; until it is settled the next one fills.
             let reason = if idle { self.reason(caught_up) } else { None };
-            if let Some(reason) = reason {
-                self.begin_epoch(&reason);
+            if let Some((reason, stands)) = reason {
+                self.begin_epoch(&reason, stands);
                 continue;
             }
             // Everything is read and nothing is in flight, yet other processes may still bring in their part of the
@@ -121,11 +121,11 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         }
     }
 
-    /// Returns why an epoch is to be cut now, if it is.
-    fn reason(&mut self, caught_up: bool) -> Option<Reason> {
+    /// Returns why an epoch is to be cut now, if it is, and whether stands without rows are in it.
+    fn reason(&mut self, caught_up: bool) -> Option<(Reason, Stands)> {
         let pending = self.owned.pending();
         if caught_up && (pending.rows > 0 || self.owned.hold_back()) {
-            return Some(Reason::Everything);
+            return Some((Reason::Everything, Stands::Go));
         }
         self.cadence.reason(pending, Instant::now())
     }
@@ -143,7 +143,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             Signal::Batch(batch) => self.read(batch)?,
             Signal::CaughtUp(partition) => {
                 self.catch_up.leave_out(&partition);
-                if self.owned.has_open_windows(&partition) {
+                if self.owned.has_what_waits(&partition) {
                     self.cadence.fell_silent(partition, Instant::now());
                 }
             }
@@ -156,14 +156,14 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
 
     fn read(&mut self, batch: LogBatch) -> Result<(), DriveError> {
         let (partition, offsets, read) = (batch.partition.clone(), batch.offsets, batch.read);
-        if !self.owned.push(batch) {
+        if !self.owned.push(batch)? {
             unreachable!("the source yields batches of partitions that were started");
         }
         debug!(%partition, %offsets, read, "read");
         if let Some(remark) = self.owned.take_remark(&partition) {
             warn!(job = self.job.name(), "{remark}");
         }
-        self.cadence.read(&partition, Instant::now());
+        self.cadence.read(&partition, self.owned.has_rows(&partition), Instant::now());
         let (used, partitions) = (self.owned.bytes(), self.owned.len());
         match self.policy.memory_max {
             Some(max) if used > max => Err(DriveError::Memory { partitions, used, max }),

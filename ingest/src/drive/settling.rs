@@ -10,7 +10,7 @@ use lake_store::commit::Checkpoint;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use super::cadence::Reason;
+use super::cadence::{Reason, Stands};
 use super::committer::Landed;
 use super::epoch::EpochOutcome;
 use super::error::DriveError;
@@ -27,10 +27,10 @@ const RELEASE_WAIT: Duration = Duration::from_secs(10);
 impl<J: Job, S: Source> Drive<'_, J, S> {
     /// Cuts an epoch out of what is pending, and sends it on its way. While another operation is in flight nothing is
     /// cut: all that is pending stays so.
-    pub fn begin_epoch(&mut self, reason: &Reason) {
+    pub fn begin_epoch(&mut self, reason: &Reason, stands: Stands) {
         let Some(committer) = self.committer.idle() else { return };
-        let steps = self.owned.flush(|partition| reason.of(partition));
-        self.cadence.clear();
+        let steps = self.owned.flush(|partition| reason.of(partition), stands);
+        self.cadence.handed_over(stands);
         if steps.is_empty() {
             return;
         }
@@ -57,10 +57,10 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         }
     }
 
-    /// Settles the epoch in flight, and then everything pending as the last one.
+    /// Settles the epoch in flight, and then everything pending as the last one: no stand waits for it.
     pub async fn settle_all(&mut self, reason: &Reason) -> Result<(), DriveError> {
         self.settle().await?;
-        self.begin_epoch(reason);
+        self.begin_epoch(reason, Stands::Go);
         self.settle().await
     }
 
