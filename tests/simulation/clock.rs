@@ -42,10 +42,20 @@ impl Clock {
         Self { since: Instant::now(), runtime: Handle::current() }
     }
 
+    /// Returns the simulated time that has passed since the clock was started.
+    pub fn elapsed(&self) -> Duration {
+        let _here = self.runtime.enter();
+        self.since.elapsed()
+    }
+
+    /// Returns whether the caller runs in the runtime whose time passes, and not in one of Delta's own.
+    pub fn is_home(&self) -> bool {
+        Handle::try_current().is_ok_and(|here| here.id() == self.runtime.id())
+    }
+
     /// Returns the time.
     pub fn now(&self) -> DateTime<Utc> {
-        let _here = self.runtime.enter();
-        let passed = self.since.elapsed();
+        let passed = self.elapsed();
         let days = passed.as_secs() / DAY.as_secs();
         let today = passed - Duration::from_secs(days * DAY.as_secs());
         let time = Duration::from_secs(days * SECONDS_A_DAY) + today;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -17,7 +18,9 @@ use tokio::time::{Instant, sleep};
 
 use super::foreign::Engine;
 use super::member::Fate;
-use super::{Actor, Around, Clock, Computation, DAY, Group, Log, Member, Outage, WorldStore, compact, lake_on, named};
+use super::{
+    Actor, Around, Clock, Computation, DAY, Group, Log, MOMENT, Member, Outage, WorldStore, compact, lake_on, named,
+};
 
 /// Simulated time in which things go wrong, and in which they must be right again. Where days pass, both are as many
 /// times longer as everything there takes.
@@ -67,6 +70,19 @@ pub async fn survive_in_part(
     refusable: &[Computation],
     actors: &[Actor],
 ) -> Result<Survivors, String> {
+    survive_on(WorldStore::new(Clock::start()), seed, computations, refusable, actors).await
+}
+
+/// Does what [`survive_in_part`] does, on a store that the caller made.
+pub async fn survive_on(
+    store: WorldStore,
+    seed: u64,
+    computations: &[Computation],
+    refusable: &[Computation],
+    actors: &[Actor],
+) -> Result<Survivors, String> {
+    // The disaster itself writes, too, and everything that writes takes turns.
+    let store = store.of_process(0);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let lasts = if actors.contains(&Actor::CleanUp) { DISASTER_OF_DAYS } else { DISASTER };
     let tempo = lasts.div_duration_f32(DISASTER).round() as u32;
@@ -83,8 +99,8 @@ pub async fn survive_in_part(
         die: rng.random_range(0..20),
         slow: rng.random_range(0..60),
     };
-    let store = WorldStore::new(Clock::start());
-    let world = World { seed, store: store.clone(), outage: watch::Sender::new(outage) };
+    let world =
+        World { seed, store: store.clone(), outage: watch::Sender::new(outage), processes: AtomicUsize::new(0) };
     let (mut members, mut others) = (JoinSet::new(), JoinSet::new());
     let mut jobs: Vec<_> = Vec::new();
     for computation in computations.iter().chain(refusable) {
@@ -182,6 +198,8 @@ struct World {
     seed: u64,
     store: WorldStore,
     outage: watch::Sender<Outage>,
+    /// Number of processes that have been begun.
+    processes: AtomicUsize,
 }
 
 impl World {
@@ -205,10 +223,11 @@ impl World {
         is_long: bool,
         incarnation: impl Fn(Lake, u64) -> BoxFuture<'static, ()> + Send + 'static,
     ) -> Process {
+        let turn = self.processes.fetch_add(1, Ordering::Relaxed) + 1;
         let process = Process { kill: Arc::default(), stopped: watch::Sender::new(Instant::now()) };
         let fate = Fate {
             number,
-            store: Arc::new(self.store.clone()),
+            store: Arc::new(self.store.of_process(turn)),
             seed: self.seed,
             outage: self.outage.subscribe(),
             is_long,
@@ -241,6 +260,9 @@ impl Process {
 async fn retain(lake: &Lake, log: &Log, partition: i32) {
     // Another program may have forbidden to write it.
     let Ok(raw) = TableLog::open(lake, Table::Clicks).await else { return };
+    // Delta has read in a thread of its own, which others of this moment may have overtaken or not. In the next moment
+    // the disaster acts first: it is no task, and the runtime polls it before all tasks.
+    sleep(MOMENT).await;
     if let Some(cut) = raw.stand(&named(partition)).cut {
         log.drop_below(partition, cut);
     }

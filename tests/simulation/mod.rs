@@ -1,7 +1,8 @@
 //! A small world as a function of a seed: a log, members that read it into one lake, and everything that can go wrong.
 //!
 //! The real loop, the real operators and the real commit protocol run over real Delta tables. The log, the group that
-//! assigns partitions, and the store's faults are scripted. Time is paused and jumps to whatever comes next.
+//! assigns partitions, and the store's faults are scripted. Time is paused and jumps to whatever comes next; nothing
+//! changes within a millisecond of it, whatever threads read meanwhile.
 
 mod actors;
 mod asker;
@@ -16,11 +17,12 @@ mod seeds;
 mod source;
 mod statements;
 mod store;
+mod turns;
 
 pub use actors::{Actor, Around, clean_up_once, cleaned, compact, upgrade_all};
 pub use asker::answers;
 pub use clock::{Clock, DAY, KEEP};
-pub use disaster::{Survivors, survive, survive_beside, survive_in_part};
+pub use disaster::{Survivors, survive, survive_beside, survive_in_part, survive_on};
 pub use foreign::Engine;
 pub use history::{Version, contents, live_files, versions};
 pub use kept::what_is_kept_is_whole;
@@ -29,7 +31,8 @@ pub use member::{Computation, Member, Outage};
 pub use seeds::{for_all_seeds, for_each_seed, for_seeds, share_of_this_run};
 pub use source::{Group, ScriptedSource};
 pub use statements::{Does, FOREIGN_COLUMN, Statements};
-pub use store::WorldStore;
+pub use store::{HeldUp, WorldStore};
+pub use turns::MOMENT;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
