@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, Weak};
 
-use ingest::kafka::KafkaOptions;
 use lake_store::Lake;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::client::ClientOptions;
@@ -105,17 +104,6 @@ impl RealStack {
     /// Returns the properties file for that.
     pub fn secure_properties(&self) -> PathBuf {
         self.path().join("client.properties")
-    }
-
-    pub fn kafka(&self, topic: &str) -> KafkaOptions {
-        KafkaOptions {
-            bootstrap_servers: self.bootstrap_servers(),
-            topic: topic.to_owned(),
-            topic_as: None,
-            group: None,
-            instance: None,
-            properties: Vec::new(),
-        }
     }
 
     /// Returns the address of a lake: in the stack's bucket for a name, in a folder for a path.

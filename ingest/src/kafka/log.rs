@@ -98,6 +98,7 @@ mod tests {
             topic: "clicks".to_owned(),
             topic_as: Some("recorded".to_owned()),
             group: None,
+            instance: None,
             properties: Vec::new(),
         });
         let [first, second, other] =

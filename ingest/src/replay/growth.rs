@@ -214,7 +214,7 @@ mod tests {
     async fn each_who_waits_is_told_why_there_are_no_more_looks() {
         let (seen_in, seen) = watch::channel(Ok(0));
         let growth = Growth { seen, waiting: Arc::new(watch::Sender::new(0)) };
-        seen_in.send_replace(Err(Arc::new(LakeError::Altered("another table".to_owned()))));
+        drop(seen_in.send_replace(Err(Arc::new(LakeError::Altered("another table".to_owned())))));
         drop(seen_in);
         for mut growth in [growth.clone(), growth] {
             growth.begin();
