@@ -21,9 +21,9 @@ use crate::roll_up::RollUp;
 use crate::setbacks::{Setbacks, Work};
 use crate::sort_out::SortOut;
 
-/// Number of passes of a round: it begins again if a table was redefined meanwhile. An upgrade redefines one table after
-/// the other, each perhaps in a pass of its own; a few more passes are for what others redefine beside it. A table that
-/// is redefined even in the last pass counts as a failure.
+/// Number of passes of a round: it begins again if a table was redefined meanwhile. An upgrade redefines one table
+/// after the other, each perhaps in a pass of its own; a few more passes are for what others redefine beside it. A
+/// table that is redefined even in the last pass counts as a failure.
 const PASSES_MAX: usize = Table::ALL.len() + 3;
 
 /// Whether a round changes the lake.

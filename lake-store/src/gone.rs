@@ -1,5 +1,5 @@
-//! The cause of an error for a data file that is not in its store, the refusal of one that is lost, and how the table of
-//! a damaged or lost file is repaired. Whether a file that is gone is lost, [`crate::lost`] tells.
+//! The cause of an error for a data file that is not in its store, the refusal of one that is lost, and how the table
+//! of a damaged or lost file is repaired. Whether a file that is gone is lost, [`crate::lost`] tells.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -33,8 +33,8 @@ impl Gone {
     }
 }
 
-/// Refuses a file that is lost: the table needs it, and its store does not have it. `more` says why it is needed, or what
-/// comes of it.
+/// Refuses a file that is lost: the table needs it, and its store does not have it. `more` says why it is needed, or
+/// what comes of it.
 pub fn lost(table: Table, path: impl Display, more: impl Display) -> LakeError {
     let why = format!("{table}: its file {path} is not there, {more}; {}", way_out(table));
     LakeError::Refused(Code::FileDamaged.because(why))

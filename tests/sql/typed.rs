@@ -115,7 +115,7 @@ fn the_first_statement_that_fails_ends_it() {
     refused(&["sql", "select * from clicks", "--lake", "/nowhere/lake"], Code::TableMissing, 4, &["clicks"]);
 }
 
-/// A version whose log was cleaned up, one whose files are gone, and a table that is being made.
+/// A version whose log was cleaned up, one whose files are lost, and a table that is being made.
 #[test]
 fn errors_about_versions_files_and_tables_that_are_not_there_are_sentences() {
     let typed = Typed::new();
@@ -127,9 +127,9 @@ fn errors_about_versions_files_and_tables_that_are_not_there_are_sentences() {
     }
     refused(
         &sql("select sum(kafka_offset) from clicks VERSION AS OF 1"),
-        Code::VersionGone,
+        Code::FileDamaged,
         4,
-        &["log_date=2026-03-07", "cleaned up"],
+        &["log_date=2026-03-07", "though its version 3 names it", "put back a copy"],
     );
     let hourly = Path::new(&typed.lake).join("clicks_hourly/_delta_log/00000000000000000000.json");
     std::fs::remove_file(hourly).expect("a disk");
