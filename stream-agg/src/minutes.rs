@@ -138,7 +138,7 @@ impl Minutes {
         let lateness_ms = windowing.width_ms() + self.parameters.allowed_lateness_ms;
         let memory_ms = self.parameters.memory_ms();
         let identities: Vec<_> = (0..events.num_rows()).map(|row| view.click_id(row).map(Identity::of)).collect();
-        let (mut key, mut amounts, mut largest_ms) = (Key::default(), Vec::with_capacity(MEASURES), None);
+        let (mut key, mut amounts, mut largest_ms) = (Key::default(), [(0, 0); MEASURES], None);
         for (row, &offset) in positions.offsets().iter().enumerate() {
             if row % AHEAD == 0 {
                 let ahead = &identities[row..identities.len().min(row + AHEAD)];
@@ -167,10 +167,13 @@ impl Minutes {
             }
             let values = [Some(view.ad_id(row)), view.campaign_id(row)];
             key.set(values.into_iter().chain(dimensions.iter().map(|column| column.get(row))));
-            amounts.clear();
-            amounts.extend(additions(verdict).iter().filter_map(|to| Some((to.place, view.added(row, to)?))));
-            if offset < self.measured_from {
-                amounts.retain(|(place, _)| self.first_offsets[*place] <= offset);
+            let mut added = 0;
+            for to in additions(verdict) {
+                let is_counted = offset >= self.measured_from || self.first_offsets[to.place] <= offset;
+                if let Some(amount) = view.added(row, to).filter(|_| is_counted) {
+                    amounts[added] = (to.place, amount);
+                    added += 1;
+                }
             }
             let sums = match self.open.entry(window) {
                 Entry::Occupied(open) => open.into_mut(),
@@ -179,7 +182,7 @@ impl Minutes {
                     new.insert(WindowSums::default())
                 }
             };
-            sums.add(&key, Added { amounts: &amounts, offset }, self.mark);
+            sums.add(&key, Added { amounts: &amounts[..added], offset }, self.mark);
         }
         if let (Some(&first), Some(largest_ms)) = (positions.offsets().first(), largest_ms) {
             self.restore.see(first, largest_ms);

@@ -25,6 +25,7 @@ pub struct Key {
 
 impl Key {
     /// Sets the key to these values, in their order.
+    #[inline]
     pub fn set<'a>(&mut self, values: impl Iterator<Item = Option<&'a str>>) {
         self.bytes.clear();
         for value in values {
@@ -69,15 +70,27 @@ impl Sums {
     /// Adds an event. Returns `false`, and adds nothing, if a sum would not fit into 64 bits.
     #[must_use]
     fn add(&mut self, Added { amounts, offset }: Added<'_>) -> bool {
-        if amounts.iter().any(|&(place, amount)| self.measures[place].checked_add(amount).is_none()) {
-            return false;
-        }
+        let mut overflows = false;
         for &(place, amount) in amounts {
-            self.measures[place] += amount;
+            let (sum, has_overflowed) = self.measures[place].overflowing_add(amount);
+            self.measures[place] = sum;
+            overflows |= has_overflowed;
+        }
+        // Rare, so taking it back is cheaper than checking each event beforehand.
+        if overflows {
+            for &(place, amount) in amounts {
+                self.measures[place] = self.measures[place].wrapping_sub(amount);
+            }
+            return false;
         }
         self.offsets.first = self.offsets.first.min(offset);
         self.offsets.next = self.offsets.next.max(offset + 1);
         true
+    }
+
+    /// Marks a change, and returns whether it is the first one of its mark.
+    fn changes_first(&mut self, mark: u32) -> bool {
+        std::mem::replace(&mut self.mark, mark) != mark
     }
 }
 
@@ -104,13 +117,17 @@ impl WindowSums {
         let row = match index.find_mut(hash, |&row| key_of(keys, &rows[row as usize]) == key.bytes) {
             Some(row) => {
                 let sums = &mut rows[*row as usize];
-                // A sum would overflow: a further row with the same key begins, and takes over in the index.
-                if !sums.add(event) {
-                    let further = Sums::of(sums.key, event);
-                    *row = next;
-                    rows.push(further);
+                if sums.add(event) {
+                    if sums.changes_first(mark) {
+                        changed.push(*row);
+                    }
+                    return;
                 }
-                *row
+                // A sum would overflow: a further row with the same key begins, and takes over in the index.
+                let further = Sums::of(sums.key, event);
+                *row = next;
+                rows.push(further);
+                next
             }
             None => {
                 let first = keys.len();
@@ -120,9 +137,7 @@ impl WindowSums {
                 next
             }
         };
-        let sums = &mut rows[row as usize];
-        if sums.mark != mark {
-            sums.mark = mark;
+        if rows[row as usize].changes_first(mark) {
             changed.push(row);
         }
     }
