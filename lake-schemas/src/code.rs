@@ -133,8 +133,8 @@ codes! {
         "Report it.";
     48 StagingDropped "The staging table was dropped, and not all of it is deleted yet.",
         "`clicklake drop NAME` finishes it, unless one is at work; or give another name.";
-    49 StagingNeeded "The staging table may still be needed: it is pinned, or a backfill may be at work on it.",
-        "Unpin it; stop the backfill, and drop with --force.";
+    49 StagingNeeded "The staging table may still be needed: it is pinned, or counted live, or being made.",
+        "Unpin it; stop counting it live; stop the backfill, and drop with --force.";
 }
 
 impl Code {

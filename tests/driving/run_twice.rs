@@ -34,7 +34,8 @@ fn a_job_that_runs_twice_is_found_out_though_it_replays_for_longer_than_the_othe
     simulate(async {
         let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let lake = lake_on(Arc::clone(&memory));
-        let times = (0..RAW + LATER).map(|number| START_MS + number as i64 * 1_000).map(|ms| (ms, ms)).collect();
+        // Each click is twenty seconds later than the one before, so that minutes are over all the time.
+        let times = (0..RAW + LATER).map(|number| START_MS + number as i64 * 20_000).map(|ms| (ms, ms)).collect();
         let log = Log::of_times([times].into_iter()).coming(|_, number| Duration::from_secs(number as u64));
         let log = Arc::new(log);
         let (counting, (source, _)) = (lake.clone(), all_of(&log));

@@ -38,7 +38,7 @@ pub struct RawReach {
 
 impl RawReach {
     /// Finds what there is for each of these followers. Files are listed once for all of them, and the live log is
-    /// asked once, for those to which it matters.
+    /// asked once, for the partitions of those to which it matters.
     pub async fn of(raw: &Mutex<RawTable>, live: &dyn LiveLog, followers: &[Follower]) -> Result<Vec<Self>> {
         let mut reaches = Vec::new();
         let mut raw_table = raw.lock().await;
@@ -229,8 +229,8 @@ mod tests {
             reaches,
             [
                 reach(Some(30), 50, Some(live)),
-                reach(Some(30), 50, None),
-                reach(None, 50, None),
+                reach(Some(30), 50, Some(live)),
+                reach(None, 50, Some(live)),
                 reach(None, 5, Some(live))
             ]
         );
