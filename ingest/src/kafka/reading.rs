@@ -199,7 +199,7 @@ impl PartitionBuffer {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use consume_batch::DataQueue;
     use lake_schemas::TopicPartition;
@@ -208,6 +208,7 @@ mod tests {
     use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
     use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+    use tokio::time::Instant;
 
     use super::*;
 
