@@ -175,12 +175,16 @@ impl Minutes {
                     added += 1;
                 }
             }
-            let sums = match self.open.entry(window) {
-                Entry::Occupied(open) => open.into_mut(),
-                Entry::Vacant(new) => {
-                    self.hours.insert(window.hour());
-                    new.insert(WindowSums::default())
-                }
+            // Most events are of the newest window, and the last entry is found without a search.
+            let sums = match self.open.last_entry() {
+                Some(last) if *last.key() == window => last.into_mut(),
+                _ => match self.open.entry(window) {
+                    Entry::Occupied(open) => open.into_mut(),
+                    Entry::Vacant(new) => {
+                        self.hours.insert(window.hour());
+                        new.insert(WindowSums::default())
+                    }
+                },
             };
             sums.add(&key, Added { amounts: &amounts[..added], offset }, self.mark);
         }
